@@ -233,6 +233,11 @@ impl ByteStream for TlsStream {
             // failed.
             let sent = self.send(cx);
             if !self.session.is_handshaking() {
+                // What is left of the handshake is sent before the program can end the connection.
+                if sent.is_pending() && !spend(0) {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 self.established = true;
                 return Poll::Ready(Ok(()));
             }
