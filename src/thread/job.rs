@@ -182,6 +182,26 @@ impl<R> Shared<R> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits for the result.
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<R> {
+        // What another executor does when its waker is cloned is not done under a lock.
+        let own = cx.waker().clone();
+        let mut state = self.lock();
+        match &mut *state {
+            State::Awaited(waker) => {
+                let before = waker.replace(own);
+                drop(state);
+                drop(before);
+                Poll::Pending
+            }
+            State::Taken | State::Unwanted => Poll::Pending,
+            State::Here(_) => match std::mem::replace(&mut *state, State::Taken) {
+                State::Here(result) => Poll::Ready(result),
+                _ => unreachable!("the state was checked under the same lock"),
+            },
+        }
+    }
+
     /// Stores the result, and calls `placed` before it wakes the waiting task. Returns the result
     /// if nothing waits for it.
     fn put(&self, result: R, placed: impl FnOnce()) -> Option<R> {
@@ -258,31 +278,80 @@ impl<T, E: ChainError> Future for Arrival<T, E> {
     type Output = Result<T, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // What another executor does when its waker is cloned is not done under a lock.
-        let own = cx.waker().clone();
-        let mut state = self.order.result.lock();
-        match &mut *state {
-            State::Awaited(waker) => {
-                let before = waker.replace(own);
-                drop(state);
-                drop(before);
-                Poll::Pending
-            }
-            // Cancelling also drops this future.
-            State::Taken | State::Unwanted => Poll::Pending,
-            State::Here(_) => match std::mem::replace(&mut *state, State::Taken) {
-                State::Here(result) => {
-                    drop(state);
-                    Poll::Ready(result.unwrap_or_else(|why| Err(why.into())))
-                }
-                _ => unreachable!("the state was checked under the same lock"),
-            },
-        }
+        // Cancelling also drops this future.
+        let result = self.order.result.poll(cx);
+        result.map(|result| result.unwrap_or_else(|why| Err(why.into())))
     }
 }
 
 impl<T, E> Drop for Arrival<T, E> {
     fn drop(&mut self) {
         self.order.cancel();
+    }
+}
+
+impl ThreadPool {
+    /// Takes a value to a thread that does `work` with it, and back. This needs no reactor.
+    ///
+    /// # Errors
+    /// Returns the value if there is no room, or no thread.
+    pub(crate) fn lend<T, F>(&self, mut value: T, work: F) -> Result<Loan<T>, T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut T) + Send + 'static,
+    {
+        let Some(place) = self.inner().place() else {
+            return Err(value);
+        };
+        let result = Arc::new(Shared::default());
+        let debt = Debt(result.clone());
+        let number = place.put(Box::new(move |seat: &mut Seat<'_>| {
+            let done = catch(move || {
+                work(&mut value);
+                value
+            });
+            drop(debt.0.put(done, || seat.vacate()));
+        }));
+        Ok(Loan {
+            result,
+            pool: self.inner().clone(),
+            number,
+        })
+    }
+}
+
+/// A value on a thread. If it is dropped, so is the value: here, or when the thread has done its
+/// work.
+pub(crate) struct Loan<T> {
+    result: Arc<Shared<Result<T, String>>>,
+    pool: Arc<Inner>,
+    number: u64,
+}
+
+impl<T> Loan<T> {
+    /// Waits for the value. It comes once.
+    ///
+    /// # Errors
+    /// What the work panicked with; the value is lost then.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, String>> {
+        self.result.poll(cx)
+    }
+}
+
+impl<T> Drop for Loan<T> {
+    fn drop(&mut self) {
+        let before = std::mem::replace(&mut *self.result.lock(), State::Unwanted);
+        drop(before);
+        drop(self.pool.remove(self.number));
+    }
+}
+
+/// The thread's side of a loan. If it is dropped, the value will not come back.
+struct Debt<T>(Arc<Shared<Result<T, String>>>);
+
+impl<T> Drop for Debt<T> {
+    fn drop(&mut self) {
+        let lost = Err("no thread could be started".to_owned());
+        drop(self.0.put(lost, || ()));
     }
 }

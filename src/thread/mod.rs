@@ -79,6 +79,8 @@ use std::rc::Rc;
 
 pub use channel::{Receiver, SendError, Sender, WhenFull, channel};
 pub use job::Job;
+#[cfg(feature = "tls")]
+pub(crate) use job::Loan;
 pub use pool::{Config, ThreadPool};
 
 use crate::{

@@ -54,6 +54,15 @@
 //!
 //! The same listener can serve HTTP: `http::serve(acceptor.listen(listener), router)`.
 //!
+//! # Handshakes
+//!
+//! To sign with an RSA key of 4096 bits takes about six milliseconds, and to verify a chain of
+//! certificates takes some too. So a handshake is done on a thread, while the loop goes on. All
+//! handshakes of the process share as many threads as there are processors. What a custom
+//! configuration calls, such as a verifier of certificates, is called there; its panic is an error
+//! of the connection. In a [`Simulation`](crate::simulation::Simulation) everything is done on one
+//! thread.
+//!
 //! # The end of a connection
 //!
 //! Each direction ends with a close_notify alert (RFC 8446, section 6.1).
@@ -71,7 +80,7 @@
 //! is not decrypted, and 16 KiB that is decrypted but not read. A handshake message may have 64
 //! KiB. Of the certificates of issuers that a peer sends, the first ten are looked at: repetitions
 //! and the roots' own do not count, and only one may have the subject of a root or of one before
-//! it. (A custom configuration has rustls's limits, which let a peer hold the thread for 100 ms.)
+//! it. (A custom configuration has rustls's limits, which let a peer hold a thread for 100 ms.)
 //! The buffers are freed when they are empty. A handshake must complete within
 //! [`Config::establish_timeout`](crate::protocol::Config::establish_timeout); in HTTP, within the
 //! time limit for a request's head. Sessions are resumed with tickets (RFC 8446, section 4.6.1; RFC
@@ -82,6 +91,7 @@ mod chain;
 mod connector;
 #[cfg(any(feature = "tls-development", doc))]
 pub mod development;
+mod engine;
 mod error;
 mod identity;
 mod records;

@@ -4,6 +4,7 @@ mod chain;
 #[cfg(target_os = "linux")]
 mod openssl;
 mod support;
+mod threads;
 
 use std::{io, time::Duration};
 

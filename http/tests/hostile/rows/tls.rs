@@ -1,18 +1,18 @@
 //! What a peer sends to servers of other protocols: TLS, RPC.
 
-use std::{future::poll_fn, io::Write, pin::Pin, sync::Arc};
+use std::{future::poll_fn, io::Write, pin::Pin, process::Command, sync::Arc};
 
 use entwined::{
     Handle,
     protocol::{self, Echo},
     rpc::{self, Failure, Methods},
     tls::{
-        Acceptor, ClientCertificates, Connector, Roots, development,
+        Acceptor, ClientCertificates, Connector, Identity, Roots, development,
         rustls::{
             ClientConfig, ClientConnection, DigitallySignedStruct, Error, ServerConfig,
             ServerConnection, SignatureScheme,
             client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-            crypto::ring,
+            crypto::{CryptoProvider, ring},
             pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
         },
     },
@@ -64,6 +64,20 @@ const ASKING: victim::Server = |handle: &Handle| {
     (address, Box::new(server))
 };
 
+/// A server with a key that takes longest to sign with.
+const RSA: victim::Server = |handle: &Handle| {
+    let mut openssl = Command::new("openssl");
+    openssl.args("req -x509 -newkey rsa:4096 -noenc -days 1 -subj /CN=localhost".split(' '));
+    openssl.args("-addext subjectAltName=DNS:localhost -keyout /dev/stdout".split(' '));
+    let made = openssl.output().expect("openssl");
+    let identity = Identity::from_pem(&made.stdout, &made.stdout).expect("a certificate, a key");
+    let listener = tcp::listen(handle, "127.0.0.1:0").expect("a port");
+    let acceptor = Acceptor::builder(identity).build().expect("an acceptor");
+    let server = protocol::serve(acceptor.listen(listener), |_| Some(Echo));
+    let address = server.local_address().tcp().expect("TCP");
+    (address, Box::new(server))
+};
+
 /// A client of a server that shows a certificate of the authorities; says how that went.
 const TRUSTING: victim::Client = |handle, address| {
     let connector = Connector::builder().roots(authorities()).build();
@@ -82,7 +96,7 @@ const TRUSTING: victim::Client = |handle, address| {
 /// A client that trusts everyone, and reads once.
 const READING: victim::Client = |handle, address| {
     Box::pin(async move {
-        let connector = Connector::from_config(trusting());
+        let connector = Connector::from_config(trusting(ring::default_provider()));
         let stream = tcp::connect(&handle, address).await.expect("a server");
         let mut stream = connector.connect(stream, "localhost").expect("a name");
         let mut buffer = [0; 100];
@@ -217,9 +231,33 @@ fn show_as_client(target: &Target, issued: &[Issued]) -> String {
     }
 }
 
+/// Shakes hands ten times at once, with the curve that takes longest.
+fn shake_hands(target: &Target) -> String {
+    let config = trusting(CryptoProvider {
+        kx_groups: vec![ring::kx_group::SECP384R1],
+        ..ring::default_provider()
+    });
+    let peers = [(); 10].map(|()| {
+        let name = ServerName::try_from("localhost").expect("a name");
+        let session = ClientConnection::new(config.clone(), name).expect("a session");
+        (session, target.connect())
+    });
+    // Their greetings come together.
+    let mut peers = peers.map(|(mut session, mut stream)| {
+        session.write_tls(&mut stream).expect("a greeting");
+        (session, stream)
+    });
+    for (session, stream) in &mut peers {
+        while session.is_handshaking() {
+            session.complete_io(stream).expect("a handshake");
+        }
+    }
+    "answered".to_owned()
+}
+
 /// A client that takes every certificate.
-fn trusting() -> Arc<ClientConfig> {
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+fn trusting(provider: CryptoProvider) -> Arc<ClientConfig> {
+    let config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()
         .expect("versions")
         .dangerous()
@@ -273,7 +311,8 @@ impl ServerCertVerifier for Any {
 /// answers after that.
 fn over_tls(target: &Target, write: fn(&mut ClientConnection, &mut Vec<u8>)) -> String {
     let name = ServerName::try_from("localhost").expect("a name");
-    let mut session = ClientConnection::new(trusting(), name).expect("a session");
+    let mut session =
+        ClientConnection::new(trusting(ring::default_provider()), name).expect("a session");
     let mut stream = target.connect();
     while session.is_handshaking() {
         session.complete_io(&mut stream).expect("a handshake");
@@ -433,6 +472,14 @@ pub const ROWS: &[Row] = &[
         victim: Victim::Server(ASKING),
         attack: |target: Target| show_as_client(&target, &many()),
         answer: "received fatal alert: ",
+        max_callback: CALLBACK,
+        max_memory: 2048,
+    },
+    Row {
+        name: "ten handshakes with P-384, by a server with an RSA key of 4096 bits",
+        victim: Victim::Server(RSA),
+        attack: |target: Target| shake_hands(&target),
+        answer: "answered",
         max_callback: CALLBACK,
         max_memory: 2048,
     },
