@@ -25,11 +25,6 @@ use crate::{
 const STEP: usize = 64;
 pub(super) const STEP_COST: u32 = 16;
 
-/// The last message of most clients, Finished, comes in fewer bytes than this (RFC 8446, section
-/// 4.4.4). A client's greeting and its certificates have more, and so have signatures that take
-/// longer to verify than ECDSA's with the curve P-256.
-const SHORT: usize = 128;
-
 /// The threads of all handshakes of the process, as many as there are processors.
 static THREADS: LazyLock<ThreadPool> = LazyLock::new(|| {
     let config = Config {
@@ -182,11 +177,6 @@ impl Engine {
         !self.input.is_empty() && self.failed.is_none()
     }
 
-    /// Whether the input takes a server so little time that a thread is not worth its wake-ups.
-    fn is_short(&self) -> bool {
-        matches!(self.session, Connection::Server(_)) && self.input.len() < SHORT
-    }
-
     /// Goes on with the handshake as far as the input goes.
     fn shake_hands(&mut self) {
         while self.session.is_handshaking() && self.decrypt_input() {}
@@ -274,12 +264,12 @@ impl Place {
     }
 
     /// Goes on with the handshake, on a thread: a signature can take longer than a frame can wait.
-    /// If there is no thread, or time is simulated, or it takes little, that is done here.
+    /// If there is no thread, or time is simulated, that is done here.
     pub fn shake_hands(&mut self) {
         let Place::Here(engine) = mem::replace(self, Place::Lost(String::new())) else {
             unreachable!("only an engine that is here has input");
         };
-        let lent = if share::counts_time() && !engine.is_short() {
+        let lent = if share::counts_time() {
             THREADS.lend(engine, |engine| engine.shake_hands())
         } else {
             Err(engine)
