@@ -13,7 +13,7 @@ use std::{
 use entwined::{Handle, thread::Config};
 use entwined_rusqlite::{
     ConnectionPool,
-    rusqlite::{Connection, OptionalExtension, Result, Row, Transaction},
+    rusqlite::{Connection, ErrorCode, OptionalExtension, Result, Row, Transaction},
 };
 
 use crate::fault::Fault;
@@ -89,10 +89,14 @@ pub fn open(handle: &Handle, file: PathBuf) -> ConnectionPool {
     ConnectionPool::with(handle, config, move || {
         let connection = Connection::open(&file)?;
         connection.busy_timeout(Duration::from_secs(10))?;
+        match connection.execute_batch("PRAGMA journal_mode = WAL") {
+            // Another program uses it, perhaps for the same; SQLite does not wait here. The mode
+            // is that of the file, so a later connection sets it.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {}
+            result => result?,
+        }
         // With FULL a commit is on the disk even if the machine loses its power.
-        connection.execute_batch(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
-        )?;
+        connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
         Ok(connection)
     })
 }
@@ -372,4 +376,30 @@ fn node(row: &Row<'_>) -> Result<Node> {
         created: row.get(5)?,
         modified: row.get(6)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use entwined::{Standalone, reactor::RunError};
+    use entwined_rusqlite::Error;
+
+    use super::*;
+
+    /// Two calendars may begin with the same file at once.
+    #[test]
+    fn a_new_database_can_be_opened_while_another_program_writes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("calendar.db");
+        let other = Connection::open(&file).expect("a database");
+        let begin = "CREATE TABLE other (x); BEGIN IMMEDIATE; INSERT INTO other VALUES (1)";
+        other.execute_batch(begin).expect("nobody else writes");
+        let reactor = Standalone::new().expect("a reactor");
+        let pool = open(&reactor.handle(), file);
+        let count = pool.run_with_connection(|connection, _| {
+            let count = "SELECT count(*) FROM other";
+            Ok::<i64, Error>(connection.query_row(count, (), |row| row.get(0))?)
+        });
+        let count = reactor.block_on(async { Ok::<_, RunError>(count.await) });
+        assert_eq!(count.expect("it runs").expect("it is opened"), 0);
+    }
 }
