@@ -2,11 +2,13 @@
 
 use std::{
     fs, io,
-    io::{Seek as _, Write as _},
+    io::{Read as _, Seek as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     sync::Arc,
 };
 
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -75,11 +77,18 @@ impl Output {
 
 impl Document {
     pub fn read(path: &Path) -> io::Result<Document> {
-        let file = fs::File::open(path)?;
-        if file.metadata()?.len() > MAX_FILE {
+        // Somebody may have put a pipe there, whose opening would wait for a writer.
+        let flags = OFlags::NONBLOCK.bits() as i32;
+        let mut options = fs::OpenOptions::new();
+        let file = options.read(true).custom_flags(flags).open(path)?;
+        let about = file.metadata()?;
+        if !about.is_file() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        if about.len() > MAX_FILE {
             return Err(io::Error::other("the notebook is too large"));
         }
-        let value: Value = serde_json::from_reader(io::BufReader::new(file))?;
+        let value: Value = serde_json::from_reader(io::BufReader::new(file.take(MAX_FILE)))?;
         let cells = value["cells"].as_array().map_or(0, Vec::len);
         if cells > MAX_CELLS {
             return Err(io::Error::other("the notebook has too many cells"));
@@ -301,7 +310,13 @@ fn to_jupyter(output: &Output, count: Option<u32>) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::{
+        os::unix::fs::{PermissionsExt as _, symlink},
+        process::Command,
+        sync::mpsc,
+        thread,
+        time::Duration,
+    };
 
     use super::*;
 
@@ -400,6 +415,25 @@ mod tests {
         let error = with(1_000_000).expect_err("it is too large");
         assert_eq!(error.to_string(), "the notebook has too many cells");
         assert_eq!(with(MAX_CELLS).expect("it is read").cells.len(), MAX_CELLS);
+    }
+
+    /// The thread that opened it would wait for whoever writes.
+    #[test]
+    fn a_pipe_or_a_device_is_no_notebook() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (pipe, link) = (folder.path().join("a.ipynb"), folder.path().join("b.ipynb"));
+        let made = Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+        assert!(made.success());
+        symlink("/dev/zero", &link).expect("a link");
+        for path in [pipe, link] {
+            let (send, receive) = mpsc::channel();
+            thread::spawn(move || send.send(Document::read(&path).map_err(|error| error.kind())));
+            let result = receive.recv_timeout(Duration::from_secs(10));
+            let error = result
+                .expect("it does not wait")
+                .expect_err("it is refused");
+            assert_eq!(error, io::ErrorKind::InvalidData);
+        }
     }
 
     #[test]
