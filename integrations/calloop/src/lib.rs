@@ -38,7 +38,8 @@
 //! queued, for example because one of the host's callbacks wrote to a connection. Each dispatch
 //! gives the network one slice of time: 2 ms at most, unless the host has a [frame
 //! clock](Handle::frame_clock). Then the host's other sources run. Work that is left over is done
-//! in the next dispatch, which does not sleep.
+//! in the next dispatch, which does not sleep. The loop's own fd is readable until then, so another
+//! loop may watch it.
 //!
 //! # Runs
 //!
@@ -73,8 +74,8 @@ use std::{
 };
 
 use calloop::{
-    EventIterator, EventSource, Interest, LoopHandle, Mode, Poll, PostAction, Readiness,
-    RegistrationToken, Token, TokenFactory, generic::Generic,
+    EventSource, Interest, LoopHandle, Mode, Poll, PostAction, Readiness, RegistrationToken, Token,
+    TokenFactory, generic::Generic,
 };
 use entwined::{
     Handle,
@@ -216,7 +217,7 @@ impl<Data> fmt::Debug for Attachment<'_, Data> {
 /// ```
 pub struct ReactorSource {
     driver: Rc<Driver>,
-    sleep: Rc<Sleep>,
+    waker: Rc<Waker>,
     /// Registers the selector's fd. Level-triggered: see [`Selector`].
     fd: Generic<Rc<Selector>>,
     /// The token for events that come from the queue of leftovers rather than from the fd. `Some`
@@ -226,21 +227,21 @@ pub struct ReactorSource {
     served: Cell<bool>,
 }
 
-/// Whether the loop sleeps, or is about to.
-struct Sleep {
-    /// The loop was told that there is nothing to do.
-    asleep: Cell<bool>,
+/// What makes the loop's fd readable.
+struct Waker {
+    /// Whether a slice is on the stack. When it ends, the source looks at what is left.
+    serving: Cell<bool>,
     notifier: Arc<dyn Notify>,
 }
 
 /// The loop, as the reactor's host.
-struct Loop(Rc<Sleep>);
+struct Loop(Rc<Waker>);
 
 impl Host for Loop {
-    /// The loop asks before each sleep. Only what runs after that question (the `before_sleep` of a
-    /// source that was inserted later) needs to wake it.
+    /// The loop asks before each sleep, but it may be another loop that sleeps, and watches the fd
+    /// of this one.
     fn request_turn(&self) {
-        if self.0.asleep.take() {
+        if !self.0.serving.get() {
             self.0.notifier.notify();
         }
     }
@@ -253,13 +254,13 @@ impl ReactorSource {
     /// Returns an error if the process or the system is out of file descriptors.
     pub fn new() -> io::Result<Self> {
         let selector = Rc::new(Selector::new()?);
-        let sleep = Rc::new(Sleep {
-            asleep: Cell::new(false),
+        let waker = Rc::new(Waker {
+            serving: Cell::new(false),
             notifier: selector.notifier(),
         });
         Ok(ReactorSource {
-            driver: Rc::new(Driver::new(selector.clone(), Loop(sleep.clone()))),
-            sleep,
+            driver: Rc::new(Driver::new(selector.clone(), Loop(waker.clone()))),
+            waker,
             fd: Generic::new(selector, Interest::READ, Mode::Level),
             token: None,
             served: Cell::new(false),
@@ -269,6 +270,11 @@ impl ReactorSource {
     /// Returns the handle that programs work with.
     pub fn handle(&self) -> Handle {
         self.driver.handle()
+    }
+
+    /// Whether work is queued, or the run has ended.
+    fn is_due(&self) -> bool {
+        !self.driver.is_running() || self.driver.next_turn() == NextTurn::Now
     }
 }
 
@@ -304,12 +310,16 @@ impl EventSource for ReactorSource {
             return Ok(PostAction::Continue);
         }
         if self.driver.is_running() {
-            callback(
-                Slice {
-                    driver: self.driver.clone(),
-                },
-                &mut (),
-            )?;
+            self.waker.serving.set(true);
+            let slice = Slice {
+                driver: self.driver.clone(),
+            };
+            let result = callback(slice, &mut ());
+            self.waker.serving.set(false);
+            result?;
+            if self.is_due() {
+                self.waker.notifier.notify();
+            }
         }
         Ok(if self.driver.is_running() {
             PostAction::Continue
@@ -355,18 +365,15 @@ impl EventSource for ReactorSource {
     /// Keeps the loop from sleeping while work is queued, or when the run ended outside a slice.
     fn before_sleep(&mut self) -> calloop::Result<Option<(Readiness, Token)>> {
         self.served.set(false);
-        let due = !self.driver.is_running() || self.driver.next_turn() == NextTurn::Now;
-        self.sleep.asleep.set(!due);
+        // It still is if the host's callback panicked.
+        self.waker.serving.set(false);
+        let due = self.is_due();
         let readiness = Readiness {
             readable: true,
             writable: false,
             error: false,
         };
         Ok(self.token.filter(|_| due).map(|token| (readiness, token)))
-    }
-
-    fn before_handle_events(&mut self, _: EventIterator<'_>) {
-        self.sleep.asleep.set(false);
     }
 }
 
@@ -451,7 +458,7 @@ mod tests {
     fn a_slice_that_a_broken_selector_refuses_ends_the_run() {
         let mut source = ReactorSource::new().expect("a selector");
         let selector = Broken(source.fd.get_ref().clone());
-        source.driver = Rc::new(Driver::new(selector, Loop(source.sleep.clone())));
+        source.driver = Rc::new(Driver::new(selector, Loop(source.waker.clone())));
         let handle = source.handle();
         let mut event_loop = EventLoop::<()>::try_new().expect("a loop");
         event_loop

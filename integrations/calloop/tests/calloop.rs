@@ -4,6 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     io::{self, Read, Write},
     net::TcpStream,
+    os::fd::AsFd,
     pin::Pin,
     rc::Rc,
     thread,
@@ -11,7 +12,8 @@ use std::{
 };
 
 use calloop::{
-    EventLoop, EventSource, Poll, PostAction, Readiness, Token, TokenFactory,
+    EventLoop, EventSource, Interest, Mode, Poll, PostAction, Readiness, Token, TokenFactory,
+    generic::Generic,
     ping::make_ping,
     timer::{TimeoutAction, Timer},
 };
@@ -269,6 +271,56 @@ fn work_of_host_callbacks_and_between_dispatches_is_served_at_once() {
     event_loop.dispatch(None, &mut state).unwrap();
     event_loop.dispatch(None, &mut state).unwrap();
     assert!(state.done, "queued by a source's callback");
+}
+
+/// A loop that sleeps until the fd of `inner` is readable, and then lets it dispatch. The data of
+/// the loop is that of the inner one.
+fn around(mut inner: EventLoop<'static, State>) -> EventLoop<'static, State> {
+    let outer = EventLoop::try_new().unwrap();
+    let fd = inner.as_fd().try_clone_to_owned().unwrap();
+    let fd = Generic::new(fd, Interest::READ, Mode::Level);
+    let serve = move |_, _: &mut _, state: &mut State| {
+        inner.dispatch(Duration::ZERO, state).unwrap();
+        Ok(PostAction::Continue)
+    };
+    outer.handle().insert_source(fd, serve).unwrap();
+    outer
+}
+
+#[test]
+fn a_loop_that_is_watched_by_its_fd_wakes_the_other_for_queued_work() {
+    let (mut event_loop, network, mut state) = start();
+    event_loop.dispatch(Duration::ZERO, &mut state).unwrap();
+    let mut outer = around(event_loop);
+
+    let start = Instant::now();
+    network.call_soon(done(&network.data()));
+    run(&mut outer, &mut state);
+
+    // The rest of a slice.
+    let (handle, data) = (network.handle(), network.data());
+    network.call_soon(move || {
+        handle.call_soon(done(&data));
+        thread::sleep(Duration::from_millis(3));
+    });
+    run(&mut outer, &mut state);
+
+    // What a wait in a callback of the other loop leaves.
+    let (handle, data) = (network.handle(), network.data());
+    outer.handle().insert_idle(move |_| {
+        handle.call_soon(|| thread::sleep(Duration::from_millis(3)));
+        handle.call_soon(done(&data));
+        handle.wait(async {}).unwrap();
+    });
+    outer.dispatch(Duration::ZERO, &mut state).unwrap();
+    run(&mut outer, &mut state);
+    assert!(start.elapsed() < Duration::from_secs(10));
+
+    // And it sleeps when all is done.
+    outer.dispatch(Duration::ZERO, &mut state).unwrap();
+    let (start, nap) = (Instant::now(), Duration::from_millis(100));
+    outer.dispatch(nap, &mut state).unwrap();
+    assert!(start.elapsed() >= nap);
 }
 
 /// A source of the host that runs code when the loop is about to sleep.

@@ -182,7 +182,13 @@ impl Handle {
         let mut task = self.spawn(future);
         loop {
             match task.take() {
-                Ok(result) => return result.map_err(|_| WaitError::Stopped),
+                Ok(result) => {
+                    // If the turns below left it, the host does not know of it.
+                    if self.core.has_work() {
+                        self.core.request_turn();
+                    }
+                    return result.map_err(|_| WaitError::Stopped);
+                }
                 Err(waiting) => task = waiting,
             }
             if !self.is_running() {
