@@ -109,7 +109,7 @@ pub fn start(
         handle.spawn(postgres.clone().look_after_others());
     }
     let listener = endpoint::server(&settings.workers)?.listen(handle)?;
-    let others: Rc<[_]> = settings.trust.others().into();
+    let others: Rc<[_]> = settings.trust.others()?.into();
     let workers = rpc::serve(settings.trust.acceptor()?.listen(listener), {
         let master = master.clone();
         move |_peer| {

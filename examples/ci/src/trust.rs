@@ -1,6 +1,6 @@
 //! Pinned identities: each side knows the certificates of the others, so there is no authority.
 
-use std::{error::Error, path::Path};
+use std::{collections::HashSet, error::Error, path::Path};
 
 use entwined::tls::{
     Acceptor, ClientCertificates, Connector, Identity, Roots, TlsStream,
@@ -55,9 +55,13 @@ impl Trust {
             .build()
     }
 
-    /// Returns the certificates of the others with their names.
-    pub fn others(&self) -> Vec<(String, CertificateDer<'static>)> {
-        self.others.clone()
+    /// Returns the certificates of the others with their names, which are different.
+    pub fn others(&self) -> Result<Vec<(String, CertificateDer<'static>)>, String> {
+        let mut names = HashSet::new();
+        match self.others.iter().find(|(name, _)| !names.insert(name)) {
+            Some((name, _)) => Err(format!("two certificates have the name {name:?}")),
+            None => Ok(self.others.clone()),
+        }
     }
 }
 

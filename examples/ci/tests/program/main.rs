@@ -8,7 +8,7 @@ mod window;
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -509,6 +509,26 @@ fn only_workers_whose_certificates_are_known_are_let_in() {
     let script = "echo here";
     assert_eq!(master.log(&master.build(script)), "here");
     assert!(master.curl(&[], "/builds").contains(r#""workers":["one"]"#));
+}
+
+/// Workers go by the names of their certificates' files.
+#[test]
+fn two_workers_cannot_have_one_name() {
+    let site = Site::new(&["master", "one", "other"]);
+    fs::create_dir(site.file("b")).expect("a folder");
+    fs::rename(site.file("other.pem"), site.file("b/one.pem")).expect("a file");
+    let mut master = site.master_command(&["one", "b/one"], None);
+    master.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut master = Running(master.spawn().expect("built"));
+    let status = until(|| master.0.try_wait().expect("it is ours"));
+    assert!(!status.success());
+    let mut text = String::new();
+    let mut errors = master.0.stderr.take().expect("piped");
+    errors.read_to_string(&mut text).expect("text");
+    assert!(
+        text.contains("two certificates have the name \"one\""),
+        "{text}"
+    );
 }
 
 #[test]
