@@ -1,6 +1,9 @@
 //! A worker: runs what the master asks for, and says what it prints.
 
-use std::{error::Error, io, path::Path, pin::pin, time::Duration};
+use std::{
+    error::Error, fs::File, io, os::unix::fs::OpenOptionsExt as _, path::Path, pin::pin,
+    time::Duration,
+};
 
 use entwined::{
     Handle, Standalone, endpoint,
@@ -13,7 +16,7 @@ use futures_util::{
     AsyncRead, AsyncReadExt,
     future::{Either, select},
 };
-
+use rustix::fs::OFlags;
 use tempfile::TempDir;
 
 use crate::{
@@ -168,7 +171,10 @@ async fn deliver(handle: &Handle, folder: &Path, said: &Items<Said>) -> Result<(
             continue;
         }
         let name = entry.file_name().to_string_lossy().into_owned();
-        let mut file = std::fs::File::open(entry.path())?;
+        let path = entry.path();
+        let Some(mut file) = handle.defer_to_thread(move |_| open(&path)).await? else {
+            continue;
+        };
         loop {
             let (back, piece) = handle
                 .defer_to_thread(move |_| {
@@ -187,4 +193,16 @@ async fn deliver(handle: &Handle, folder: &Path, said: &Items<Said>) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Opens a file that a build has left. What runs on in the background may have put something else
+/// in its place: a pipe, whose opening would wait for a writer, or a link to a file of the worker.
+fn open(path: &Path) -> io::Result<Option<File>> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mut options = File::options();
+    let file = options
+        .read(true)
+        .custom_flags(flags.bits() as i32)
+        .open(path)?;
+    Ok(file.metadata()?.is_file().then_some(file))
 }

@@ -587,6 +587,30 @@ fn what_a_build_leaves_in_the_background_does_not_hold_it_up() {
     until(|| (!is_alive(&process)).then_some(()));
 }
 
+/// Something of a build runs on in a session of its own, and puts pipes in the place of the files
+/// that the worker has seen and not read yet. Opening one would wait for a writer.
+#[test]
+fn files_that_become_pipes_do_not_hold_the_worker() {
+    let site = Site::new(&["master", "one"]);
+    let master = site.master(&["one"], None);
+    let _worker = site.worker("one", &master);
+    let swap = "import os, sys, time
+parent = os.getppid()
+open('../ready', 'w').close()
+while os.getppid() == parent: time.sleep(0.001)
+time.sleep(0.05)
+for n in range(1000):
+    os.mkfifo(f'../pipe{n}')
+    os.rename(f'../pipe{n}', f'{sys.argv[1]}/{n}')
+";
+    let fill = "for n in $(seq 0 999); do echo $n > $ARTIFACTS/$n; done";
+    let swap = format!("setsid python3 -c \"{swap}\" $ARTIFACTS > /dev/null 2>&1 &");
+    let wait = "until [ -e ../ready ]; do sleep 0.01; done";
+    let id = master.build(&format!("{fill}; {swap} {wait}"));
+    master.until_state(&id, "passed");
+    assert_eq!(master.log(&master.build("echo hello")), "hello");
+}
+
 /// The worker does nothing else meanwhile, and a master gives up a worker that does not answer.
 #[test]
 fn a_large_build_is_cleaned_away_beside_other_work() {
