@@ -5,24 +5,32 @@ use std::{
     fmt, io,
     rc::Rc,
     sync::{Arc, Mutex, mpsc},
+    thread,
     time::Duration,
 };
 
 use entwined::{
     Standalone,
     tls::{
-        Connector,
+        Acceptor, Connector,
         rustls::{
-            ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
-            client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-            crypto::ring,
-            pki_types::{CertificateDer, ServerName, UnixTime},
+            ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore,
+            ServerConfig, SignatureScheme,
+            client::{
+                Resumption,
+                danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+            },
+            crypto::{CryptoProvider, ring},
+            pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
+            server::{ClientHello, ResolvesServerCert},
+            sign::CertifiedKey,
+            version::TLS12,
         },
     },
-    transport::memory::Link,
+    transport::memory::{self, Link},
 };
 
-use super::support::{both, streams};
+use super::support::{both, streams, write_all};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -147,4 +155,77 @@ fn a_handshake_on_a_thread_has_its_time_limit() {
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     // The thread is let go, and nobody waits for what it did.
     let _ = kept.recv().expect("the word").send(());
+}
+
+/// Tells which thread asks for the certificate, and signs next.
+#[derive(Debug)]
+struct Telling {
+    key: Arc<CertifiedKey>,
+    asks: mpsc::Sender<Option<String>>,
+}
+
+impl ResolvesServerCert for Telling {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let asks = thread::current().name().map(str::to_owned);
+        self.asks.send(asks).expect("a test");
+        Some(self.key.clone())
+    }
+}
+
+/// The shortest greeting that rustls sends.
+fn greeting() -> Vec<u8> {
+    let provider = CryptoProvider {
+        cipher_suites: vec![ring::cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256],
+        kx_groups: vec![ring::kx_group::X25519],
+        ..ring::default_provider()
+    };
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&TLS12])
+        .expect("a version")
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    let name = ServerName::try_from("127.0.0.1").expect("a name");
+    let mut session = ClientConnection::new(Arc::new(config), name).expect("a session");
+    let mut greeting = Vec::new();
+    session.write_tls(&mut greeting).expect("written");
+    greeting
+}
+
+#[test]
+fn a_server_signs_on_a_thread_however_short_the_greeting_or_its_end() {
+    for fragment in [usize::MAX, 1] {
+        let (asks, asked) = mpsc::channel();
+        let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("names");
+        let key = PrivateKeyDer::Pkcs8(issued.signing_key.serialize_der().into());
+        let key = ring::sign::any_supported_type(&key).expect("a key");
+        let key = Arc::new(CertifiedKey::new(vec![issued.cert.der().clone()], key));
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(Telling { key, asks }));
+        let acceptor = Acceptor::from_config(Arc::new(config)).expect("a configuration");
+
+        let reactor = Standalone::new().expect("a reactor");
+        let handle = reactor.handle();
+        let link = Link {
+            fragment,
+            ..Link::default()
+        };
+        let (mut near, far) = memory::pair_over(&handle, link);
+        let mut server = acceptor.accept(far);
+        let greeting = greeting();
+        assert!(greeting.len() < 128, "{}", greeting.len());
+        handle.clone().spawn(async move {
+            write_all(&mut near, &greeting).await.expect("written");
+            drop(near);
+            let ended = server.established(&handle, PATIENCE).await;
+            ended.expect_err("the peer is gone");
+            handle.stop();
+        });
+        reactor.run().expect("a run");
+        let thread = asked.try_recv().expect("a greeting").expect("a name");
+        assert!(thread.starts_with("tls-"), "{thread}, {fragment} at a time");
+    }
 }
