@@ -291,11 +291,12 @@ impl<T, E> Drop for Arrival<T, E> {
 }
 
 impl ThreadPool {
-    /// Takes a value to a thread that does `work` with it, and back. This needs no reactor.
+    /// Takes a value to a thread that does `work` with it, and back. This needs no reactor. If the
+    /// system cannot start the thread after all, the value comes back as it was.
     ///
     /// # Errors
     /// Returns the value if there is no room, or no thread.
-    pub(crate) fn lend<T, F>(&self, mut value: T, work: F) -> Result<Loan<T>, T>
+    pub(crate) fn lend<T, F>(&self, value: T, work: F) -> Result<Loan<T>, T>
     where
         T: Send + 'static,
         F: FnOnce(&mut T) + Send + 'static,
@@ -304,13 +305,19 @@ impl ThreadPool {
             return Err(value);
         };
         let result = Arc::new(Shared::default());
-        let debt = Debt(result.clone());
+        let mut debt = Debt {
+            result: result.clone(),
+            value: Some(value),
+        };
         let number = place.put(Box::new(move |seat: &mut Seat<'_>| {
-            let done = catch(move || {
-                work(&mut value);
-                value
-            });
-            drop(debt.0.put(done, || seat.vacate()));
+            let Some(mut value) = debt.value.take() else {
+                return;
+            };
+            let done = match catch(|| work(&mut value)) {
+                Ok(()) => Ok(value),
+                Err(why) => Err(why),
+            };
+            drop(debt.result.put(done, || seat.vacate()));
         }));
         Ok(Loan {
             result,
@@ -346,12 +353,16 @@ impl<T> Drop for Loan<T> {
     }
 }
 
-/// The thread's side of a loan. If it is dropped, the value will not come back.
-struct Debt<T>(Arc<Shared<Result<T, String>>>);
+/// The thread's side of a loan. If it is dropped before the work, the value comes back as it was.
+struct Debt<T> {
+    result: Arc<Shared<Result<T, String>>>,
+    value: Option<T>,
+}
 
 impl<T> Drop for Debt<T> {
     fn drop(&mut self) {
-        let lost = Err("no thread could be started".to_owned());
-        drop(self.0.put(lost, || ()));
+        if let Some(value) = self.value.take() {
+            drop(self.result.put(Ok(value), || ()));
+        }
     }
 }

@@ -399,4 +399,18 @@ mod tests {
         let error = ended.try_recv().expect_err("it was not done");
         assert_eq!(error, std::sync::mpsc::TryRecvError::Disconnected);
     }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn what_was_lent_to_a_thread_that_did_not_start_comes_back() {
+        let pool = ThreadPool::new("none", Config::default());
+        let inner = pool.inner();
+        let mut queue = inner.lock();
+        (queue.threads, queue.seeking) = (1, 1);
+        drop(queue);
+        let mut loan = pool.lend(7, |value| *value += 1).expect("room");
+        inner.did_not_start();
+        let cx = &mut std::task::Context::from_waker(std::task::Waker::noop());
+        assert_eq!(loan.poll(cx), std::task::Poll::Ready(Ok(7)));
+    }
 }
