@@ -13,6 +13,7 @@ use rustls::{Connection, IoState};
 
 use super::{ProtocolError, records::Records};
 use crate::{
+    panic::catch,
     scratch::Scratch,
     share::{self, spend},
     thread::{Config, Loan, ThreadPool},
@@ -276,10 +277,10 @@ impl Place {
         };
         *self = match lent {
             Ok(loan) => Place::Away(loan),
-            Err(mut engine) => {
-                engine.shake_hands();
-                Place::Here(engine)
-            }
+            Err(mut engine) => match catch(|| engine.shake_hands()) {
+                Ok(()) => Place::Here(engine),
+                Err(why) => Place::Lost(why),
+            },
         };
     }
 }

@@ -11,6 +11,7 @@ use std::{
 
 use entwined::{
     Standalone,
+    simulation::Simulation,
     tls::{
         Acceptor, Connector,
         rustls::{
@@ -30,7 +31,7 @@ use entwined::{
     transport::memory::{self, Link},
 };
 
-use super::support::{both, streams, write_all};
+use super::support::{both, converse, established, streams, write_all};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -88,6 +89,16 @@ impl ServerCertVerifier for Slow {
     }
 }
 
+fn asking(verifier: Slow) -> Arc<ClientConfig> {
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    Arc::new(config)
+}
+
 /// Runs a handshake whose verifier waits for a word. `begun` is called on the loop when it waits.
 fn shake_hands(
     limit: Duration,
@@ -106,13 +117,7 @@ fn shake_hands(
         begins: Box::new(begins),
         word: Mutex::new(word),
     };
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
-    let connector = Connector::from_config(Arc::new(config));
+    let connector = Connector::from_config(asking(verifier));
     let (mut client, mut server) = streams(&handle, &both().0, &connector, Link::default());
     let waits = handle.clone();
     let serving = handle.spawn(async move {
@@ -142,6 +147,23 @@ fn the_loop_goes_on_while_a_thread_shakes_hands() {
 fn a_panic_of_a_verifier_is_an_error_of_its_connection() {
     let error = shake_hands(PATIENCE, drop).expect_err("no handshake");
     assert!(error.to_string().contains("a word"), "{error}");
+}
+
+/// There is no other thread in a simulation.
+#[test]
+fn a_panic_of_a_verifier_is_an_error_of_its_connection_in_a_simulation_too() {
+    let simulation = Simulation::new();
+    let verifier = Slow {
+        begins: Box::new(|| panic!("a verifier")),
+        word: Mutex::new(mpsc::channel().1),
+    };
+    let connector = Connector::from_config(asking(verifier));
+    let (acceptor, link) = (both().0, Link::default());
+    let (mut client, mut server) = streams(&simulation.handle(), &acceptor, &connector, link);
+    let client = async move { established(&mut client).await.expect_err("no handshake") };
+    let server = async move { established(&mut server).await.expect_err("no handshake") };
+    let (error, _) = converse(&simulation, client, server);
+    assert!(error.to_string().contains("a verifier"), "{error}");
 }
 
 /// The thread has the connection when its time is over.
