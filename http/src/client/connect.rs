@@ -169,22 +169,32 @@ impl Secure {
         stream: Box<dyn ByteStream>,
         url: &Url,
     ) -> Result<(Box<dyn ByteStream>, bool), ClientError> {
-        use entwined::tls::{Connector, TlsStream};
+        use entwined::{
+            deferred::Interrupted,
+            thread::Job,
+            tls::{Connector, TlsStream},
+        };
 
         let failed = |error: entwined::tls::Error| ClientError::Establish(io::Error::other(error));
         let connector = match self.connector.get() {
             Some(connector) => connector,
             None => {
-                let mut connector = Connector::builder();
-                if let Some(roots) = &settings.roots {
-                    connector = connector.roots(roots.clone());
-                }
                 let protocols: &[&str] = if settings.http2 {
                     &["h2", "http/1.1"]
                 } else {
                     &["http/1.1"]
                 };
-                let connector = connector.protocols(protocols).build().map_err(failed)?;
+                let connector = Connector::builder().protocols(protocols);
+                let connector = match &settings.roots {
+                    Some(roots) => connector.roots(roots.clone()).build(),
+                    // Those of the system are in files, which may be hundreds.
+                    None => {
+                        let build = move |_: &Job| Ok::<_, Interrupted>(connector.build());
+                        let built = settings.handle.defer_to_thread(build).await;
+                        built.map_err(ClientError::Interrupted)?
+                    }
+                };
+                let connector = connector.map_err(failed)?;
                 self.connector.get_or_init(|| connector)
             }
         };

@@ -102,7 +102,7 @@ pub async fn connect(handle: &Handle, address: &str) -> Result<WebSocket, Connec
         .await
         .map_err(ConnectError::Host)?;
     let stream: Box<dyn ByteStream> = if secure {
-        over_tls(stream, host)?
+        over_tls(handle, stream, host).await?
     } else {
         Box::new(stream)
     };
@@ -120,11 +120,18 @@ fn port(uri: &Uri, default: u16) -> Option<u16> {
 }
 
 #[cfg(feature = "tls")]
-fn over_tls(
+async fn over_tls(
+    handle: &Handle,
     stream: entwined::transport::Stream,
     host: &str,
 ) -> Result<Box<dyn ByteStream>, ConnectError> {
-    let connector = entwined::tls::Connector::builder().build();
+    use entwined::{deferred::Interrupted, tls::Connector};
+
+    // The authorities of the system are in files, which may be hundreds.
+    let built = handle.defer_to_thread(|_| Ok::<_, Interrupted>(Connector::builder().build()));
+    let connector = built
+        .await
+        .map_err(|why| ConnectError::Stream(io::Error::other(why)))?;
     let stream = connector.and_then(|connector| connector.connect(stream, host));
     Ok(Box::new(stream.map_err(|error| {
         ConnectError::Address(error.to_string())
@@ -132,7 +139,11 @@ fn over_tls(
 }
 
 #[cfg(not(feature = "tls"))]
-fn over_tls(_: entwined::transport::Stream, _: &str) -> Result<Box<dyn ByteStream>, ConnectError> {
+async fn over_tls(
+    _: &Handle,
+    _: entwined::transport::Stream,
+    _: &str,
+) -> Result<Box<dyn ByteStream>, ConnectError> {
     Err(ConnectError::Address(
         "wss needs Entwined's feature `tls`".to_owned(),
     ))

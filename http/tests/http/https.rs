@@ -16,6 +16,7 @@ use entwined_http::{
     self as http, Config, Router, State,
     client::Client,
     layers::{self, Session, SessionKey},
+    websocket::connect,
 };
 use futures_io::{AsyncRead, AsyncWrite};
 
@@ -209,4 +210,61 @@ fn a_token_or_session_that_comes_over_tls_stays_there() {
             assert_eq!(cookie.contains("; Secure"), secure, "{cookie}");
         }
     }
+}
+
+/// A folder of them has hundreds of files. Runs alone, in a process of its own: the environment is
+/// the whole process's.
+#[cfg(unix)]
+#[test]
+fn the_loop_goes_on_while_a_client_reads_the_roots_of_the_system() {
+    const VARIABLE: &str = "ENTWINED_TEST_ROOTS";
+    let Ok(client) = std::env::var(VARIABLE) else {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipe = folder.path().join("roots.pem");
+        let made = Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.is_ok_and(|status| status.success()));
+        for client in ["http", "websocket"] {
+            let name = "https::the_loop_goes_on_while_a_client_reads_the_roots_of_the_system";
+            let status = Command::new(std::env::current_exe().expect("this program"))
+                .args(["--exact", name])
+                .env(VARIABLE, client)
+                .env("SSL_CERT_FILE", &pipe)
+                .env_remove("SSL_CERT_DIR")
+                .stdout(Stdio::null())
+                .status()
+                .expect("it starts");
+            assert!(status.success(), "{client}: {status}");
+        }
+        return;
+    };
+    let (went_on, goes_on) = std::sync::mpsc::channel();
+    let writing = std::thread::spawn(move || {
+        let went_on = goes_on.recv_timeout(Duration::from_secs(5)).is_ok();
+        let pipe = std::env::var_os("SSL_CERT_FILE").expect("a pipe");
+        std::fs::write(pipe, "nothing of use").expect("somebody reads");
+        went_on
+    });
+    let error = run(|handle| async move {
+        let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0)).expect("a free port");
+        let address = listener.local_address().tcp().expect("TCP");
+        let own = handle.clone();
+        let asking = handle.spawn(async move {
+            if client == "http" {
+                let request = Client::new(&own).get(&format!("https://{address}/"));
+                request.send().await.expect_err("no roots").to_string()
+            } else {
+                let connected = connect(&own, &format!("wss://{address}/")).await;
+                connected.expect_err("no roots").to_string()
+            }
+        });
+        // By then it is connected.
+        handle.sleep(Duration::from_millis(100)).await;
+        went_on.send(()).expect("it waits for that");
+        asking.await.expect("no panic")
+    });
+    assert!(error.contains("authorities"), "{error}");
+    assert!(
+        writing.join().expect("no panic"),
+        "the pipe held the thread"
+    );
 }
