@@ -30,11 +30,16 @@ impl Acceptor {
         }
     }
 
-    /// Creates an acceptor with a custom configuration.
+    /// Creates an acceptor with a custom configuration. What clients send before the handshake
+    /// ends (RFC 8446, section 2.3) is refused, so they send it again: rustls keeps it apart from
+    /// the rest, and an attacker can repeat it.
     ///
     /// # Errors
     /// Fails if rustls rejects the configuration.
-    pub fn from_config(config: Arc<ServerConfig>) -> Result<Self, Error> {
+    pub fn from_config(mut config: Arc<ServerConfig>) -> Result<Self, Error> {
+        if config.max_early_data_size > 0 {
+            Arc::make_mut(&mut config).max_early_data_size = 0;
+        }
         // An invalid configuration fails for every connection, so try it once here.
         ServerConnection::new(config.clone()).map_err(Error::Configuration)?;
         Ok(Acceptor {

@@ -6,7 +6,11 @@ mod openssl;
 mod support;
 mod threads;
 
-use std::{io, time::Duration};
+use std::{
+    io::{self, BufRead, Write},
+    sync::Arc,
+    time::Duration,
+};
 
 use entwined::{
     protocol::{self, Lost},
@@ -759,5 +763,75 @@ fn a_zone_or_a_final_dot_is_no_part_of_a_servers_name() {
     for name in ["1.2.3.4%lo", "localhost%lo", "::1%"] {
         let (near, _far) = memory::pair(&simulation.handle());
         assert!(connector.connect(near, name).is_err(), "{name}");
+    }
+}
+
+/// A client that sends the beginning before the handshake, if it may: RFC 8446, section 2.3.
+async fn talk_early(config: Arc<rustls::ClientConfig>, mut near: memory::MemoryStream) {
+    let name = rustls::pki_types::ServerName::try_from("localhost").expect("a name");
+    let mut session = rustls::ClientConnection::new(config, name).expect("a session");
+    if let Some(mut early) = session.early_data() {
+        early.write_all(b"early ").expect("room");
+    }
+    let mut written = false;
+    loop {
+        if !session.is_handshaking() && !written {
+            written = true;
+            if !session.is_early_data_accepted() {
+                session.writer().write_all(b"early ").expect("room");
+            }
+            session.writer().write_all(b"late").expect("room");
+        }
+        let mut records = Vec::new();
+        while session.wants_write() {
+            session.write_tls(&mut records).expect("written");
+        }
+        write_all(&mut near, &records).await.expect("written");
+        if written && session.reader().fill_buf().is_ok() {
+            return;
+        }
+        let records = read(&mut near).await.expect("an answer");
+        session.read_tls(&mut &records[..]).expect("room");
+        session.process_new_packets().expect("TLS");
+    }
+}
+
+/// rustls keeps them apart from the rest of what the client sends.
+#[test]
+fn bytes_that_come_before_the_end_of_the_handshake_are_not_lost() {
+    let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("names");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(issued.cert.der().clone()).expect("a certificate");
+    let mut client = rustls::ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    client.enable_early_data = true;
+    let client = Arc::new(client);
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(issued.signing_key.serialize_der());
+    let mut server = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![issued.cert.der().clone()], key.into())
+        .expect("a certificate");
+    server.max_early_data_size = 1_000;
+    let acceptor = Acceptor::from_config(Arc::new(server)).expect("a configuration");
+    for _ in 0..2 {
+        let simulation = Simulation::new();
+        let (near, far) = memory::pair(&simulation.handle());
+        let mut server = acceptor.accept(far);
+        let hear = async move {
+            let mut heard = Vec::new();
+            while !heard.ends_with(b"late") {
+                heard.extend(read(&mut server).await.expect("a client"));
+            }
+            write_all(&mut server, b"heard").await.expect("a client");
+            heard
+        };
+        let ((), heard) = converse(&simulation, talk_early(client.clone(), near), hear);
+        assert_eq!(String::from_utf8_lossy(&heard), "early late");
     }
 }
