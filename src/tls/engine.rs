@@ -4,7 +4,8 @@ use std::{
     io::{self, IoSlice, Write},
     mem,
     pin::Pin,
-    sync::LazyLock,
+    process,
+    sync::{Mutex, PoisonError},
     task::{Context, Poll, ready},
     thread::available_parallelism,
 };
@@ -26,14 +27,27 @@ use crate::{
 const STEP: usize = 64;
 pub(super) const STEP_COST: u32 = 16;
 
-/// The threads of all handshakes of the process, as many as there are processors.
-static THREADS: LazyLock<ThreadPool> = LazyLock::new(|| {
+/// The threads of all handshakes of the process that has this number.
+static THREADS: Mutex<Option<(u32, ThreadPool)>> = Mutex::new(None);
+
+/// As many threads as there are processors.
+fn threads() -> ThreadPool {
+    let process = process::id();
+    let mut threads = THREADS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((of, pool)) = &*threads {
+        if *of == process {
+            return pool.clone();
+        }
+    }
     let config = Config {
         max_threads: available_parallelism().map_or(1, usize::from),
         ..Config::default()
     };
-    ThreadPool::new("tls", config)
-});
+    let pool = ThreadPool::new("tls", config);
+    // A fork of a process has none of its threads. One of them may hold a lock for ever here.
+    mem::forget(threads.replace((process, pool.clone())));
+    pool
+}
 
 /// rustls, and what it has not taken yet.
 pub(super) struct Engine {
@@ -271,7 +285,7 @@ impl Place {
             unreachable!("only an engine that is here has input");
         };
         let lent = if share::counts_time() {
-            THREADS.lend(engine, |engine| engine.shake_hands())
+            threads().lend(engine, |engine| engine.shake_hands())
         } else {
             Err(engine)
         };

@@ -251,3 +251,40 @@ fn a_server_signs_on_a_thread_however_short_the_greeting_or_its_end() {
         assert!(thread.starts_with("tls-"), "{thread}, {fragment} at a time");
     }
 }
+
+/// A program that becomes a daemon after it has fetched something. Runs alone, in a process of its
+/// own.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_fork_of_the_process_has_threads_of_its_own() {
+    use std::process::{Command, Stdio};
+
+    const VARIABLE: &str = "ENTWINED_TEST_FORK";
+    if std::env::var_os(VARIABLE).is_none() {
+        let name = "tls::threads::a_fork_of_the_process_has_threads_of_its_own";
+        let status = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", name])
+            .env(VARIABLE, "1")
+            .stdout(Stdio::null())
+            .status()
+            .expect("it starts");
+        assert!(status.success(), "{status}");
+        return;
+    }
+    let handshake = |limit| shake_hands(limit, |word| word.send(()).expect("a verifier"));
+    handshake(PATIENCE).expect("a handshake");
+    // SAFETY: no thread holds a lock that the fork needs: those of the pool rest.
+    match unsafe { nix::libc::fork() } {
+        0 => {
+            let status = i32::from(handshake(Duration::from_secs(10)).is_err());
+            // SAFETY: it ends the fork, and calls nothing of the test's.
+            unsafe { nix::libc::_exit(status) }
+        }
+        fork => {
+            let mut status = -1;
+            // SAFETY: `status` is there until it returns.
+            let waited = unsafe { nix::libc::waitpid(fork, &raw mut status, 0) };
+            assert_eq!((waited, status), (fork, 0));
+        }
+    }
+}
