@@ -154,11 +154,11 @@ where
 }
 
 /// A place for a result of type `R`.
-struct Shared<R> {
+pub(super) struct Shared<R> {
     state: Mutex<State<R>>,
 }
 
-enum State<R> {
+pub(super) enum State<R> {
     /// The result is not there yet. Holds the waker of the task that waits for it.
     Awaited(Option<Waker>),
     Here(R),
@@ -177,13 +177,13 @@ impl<R> Default for Shared<R> {
 }
 
 impl<R> Shared<R> {
-    fn lock(&self) -> MutexGuard<'_, State<R>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State<R>> {
         // Nothing panics while the lock is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for the result.
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<R> {
+    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<R> {
         // What another executor does when its waker is cloned is not done under a lock.
         let own = cx.waker().clone();
         let mut state = self.lock();
@@ -204,7 +204,7 @@ impl<R> Shared<R> {
 
     /// Stores the result, and calls `placed` before it wakes the waiting task. Returns the result
     /// if nothing waits for it.
-    fn put(&self, result: R, placed: impl FnOnce()) -> Option<R> {
+    pub(super) fn put(&self, result: R, placed: impl FnOnce()) -> Option<R> {
         let mut state = self.lock();
         let State::Awaited(waker) = &mut *state else {
             return Some(result);
@@ -287,82 +287,5 @@ impl<T, E: ChainError> Future for Arrival<T, E> {
 impl<T, E> Drop for Arrival<T, E> {
     fn drop(&mut self) {
         self.order.cancel();
-    }
-}
-
-impl ThreadPool {
-    /// Takes a value to a thread that does `work` with it, and back. This needs no reactor. If the
-    /// system cannot start the thread after all, the value comes back as it was.
-    ///
-    /// # Errors
-    /// Returns the value if there is no room, or no thread.
-    pub(crate) fn lend<T, F>(&self, value: T, work: F) -> Result<Loan<T>, T>
-    where
-        T: Send + 'static,
-        F: FnOnce(&mut T) + Send + 'static,
-    {
-        let Some(place) = self.inner().place() else {
-            return Err(value);
-        };
-        let result = Arc::new(Shared::default());
-        let mut debt = Debt {
-            result: result.clone(),
-            value: Some(value),
-        };
-        let number = place.put(Box::new(move |seat: &mut Seat<'_>| {
-            let Some(mut value) = debt.value.take() else {
-                return;
-            };
-            let done = match catch(|| work(&mut value)) {
-                Ok(()) => Ok(value),
-                Err(why) => Err(why),
-            };
-            drop(debt.result.put(done, || seat.vacate()));
-        }));
-        Ok(Loan {
-            result,
-            pool: self.inner().clone(),
-            number,
-        })
-    }
-}
-
-/// A value on a thread. If it is dropped, so is the value: here, or when the thread has done its
-/// work.
-pub(crate) struct Loan<T> {
-    result: Arc<Shared<Result<T, String>>>,
-    pool: Arc<Inner>,
-    number: u64,
-}
-
-impl<T> Loan<T> {
-    /// Waits for the value. It comes once.
-    ///
-    /// # Errors
-    /// What the work panicked with; the value is lost then.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, String>> {
-        self.result.poll(cx)
-    }
-}
-
-impl<T> Drop for Loan<T> {
-    fn drop(&mut self) {
-        let before = std::mem::replace(&mut *self.result.lock(), State::Unwanted);
-        drop(before);
-        drop(self.pool.remove(self.number));
-    }
-}
-
-/// The thread's side of a loan. If it is dropped before the work, the value comes back as it was.
-struct Debt<T> {
-    result: Arc<Shared<Result<T, String>>>,
-    value: Option<T>,
-}
-
-impl<T> Drop for Debt<T> {
-    fn drop(&mut self) {
-        if let Some(value) = self.value.take() {
-            drop(self.result.put(Ok(value), || ()));
-        }
     }
 }

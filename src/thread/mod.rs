@@ -73,6 +73,8 @@
 
 mod channel;
 mod job;
+#[cfg(feature = "tls")]
+mod loan;
 mod pool;
 
 use std::rc::Rc;
@@ -80,7 +82,7 @@ use std::rc::Rc;
 pub use channel::{Receiver, SendError, Sender, WhenFull, channel};
 pub use job::Job;
 #[cfg(feature = "tls")]
-pub(crate) use job::Loan;
+pub(crate) use loan::Loan;
 pub use pool::{Config, ThreadPool};
 
 use crate::{
