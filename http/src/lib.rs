@@ -75,6 +75,7 @@
 #![warn(missing_debug_implementations)]
 
 mod answer;
+mod aside;
 mod authority;
 mod body;
 mod check;

@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 
 use super::{
-    Error, HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, authority,
+    Error, HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, aside, authority,
     header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE},
     held::Held,
     rate::{Least, Meter},
@@ -496,7 +496,8 @@ impl Request {
     /// [reactor's pool](Handle::defer_to_thread): JSON can take 20 ns a byte, so 2 MiB would hold
     /// the window for 40 ms.
     ///
-    /// The value is dropped where the handler drops it. A `serde_json::Value` of 2 MiB can have
+    /// The value is dropped where the handler drops it, or on a thread if nobody waits for it any
+    /// more when it is parsed there. A `serde_json::Value` of 2 MiB can have
     /// hundreds of thousands of parts, takes ten to ninety times as much memory as its text, and 7
     /// to 31 ms to free. Use a type with known fields, a smaller
     /// [`max_body_size`](super::layers::max_body_size), or [`Handle::drop_on_thread`].
@@ -538,11 +539,11 @@ impl Request {
             return parse(&bytes);
         }
         let held = Held::new(bytes.len())?;
-        let job = move |_: &_| {
+        let job = move || {
             let _held = held;
             parse(&bytes)
         };
-        self.handle().defer_to_thread(job).await
+        aside::on_thread(self.handle(), job).await
     }
 }
 

@@ -23,7 +23,7 @@ use super::{
     settings::{Settings, without_credentials},
 };
 use crate::{
-    Bytes, HeaderMap, Method, StatusCode,
+    Bytes, HeaderMap, Method, StatusCode, aside,
     header::{CONTENT_ENCODING, CONTENT_LENGTH},
     unread::Grace,
 };
@@ -363,6 +363,10 @@ impl ClientResponse {
     /// Reads the rest of the body as JSON. A body of more than 32 KiB is parsed on a thread of the
     /// [reactor's pool](Handle::defer_to_thread), so that it does not hold up a window.
     ///
+    /// The value is dropped where the caller drops it, or on a thread if nobody waits for it any
+    /// more when it is parsed there. A `serde_json::Value` of megabytes takes tens of milliseconds
+    /// to free: use a type with known fields, a smaller limit, or [`Handle::drop_on_thread`].
+    ///
     /// # Errors
     /// As [`bytes`](ClientResponse::bytes), and if it does not match `T`.
     pub async fn json<T: DeserializeOwned + Send + 'static>(&mut self) -> Result<T, ClientError> {
@@ -383,7 +387,7 @@ impl ClientResponse {
         if bytes.len() <= max_here {
             return parse(bytes);
         }
-        self.handle.defer_to_thread(move |_| parse(bytes)).await
+        aside::on_thread(&self.handle, move || parse(bytes)).await
     }
 }
 

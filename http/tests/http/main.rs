@@ -2,6 +2,7 @@
 //! other programs.
 
 mod client;
+mod gate;
 mod https;
 mod metrics;
 mod run;

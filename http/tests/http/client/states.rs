@@ -25,7 +25,10 @@ use super::{
     rules::{answering, begin, by_hand, frame, head, next_request, ok},
     serve,
 };
-use crate::run::run;
+use crate::{
+    gate::{Gate, Gated},
+    run::run,
+};
 
 /// What would go on if it waited for something that never comes.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -517,6 +520,38 @@ fn a_value_whose_reading_panics_on_a_thread_is_not_late() {
         let read = sent.expect("a response").json::<Broken>().await;
         let error = read.expect_err("it panics").to_string();
         assert!(error.contains("in a value"), "{error}");
+    });
+}
+
+/// Values of many parts take long to drop, and a server sends what it likes.
+#[test]
+fn a_value_that_nobody_waits_for_any_more_is_dropped_on_a_thread() {
+    static GATE: Gate = Gate::new();
+    #[derive(Debug, serde::Deserialize)]
+    struct Value(
+        #[serde(deserialize_with = "read")]
+        #[expect(dead_code)]
+        Gated,
+    );
+    fn read<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Gated, D::Error> {
+        GATE.read(from)
+    }
+    run(|handle| async move {
+        let large = || Json("x".repeat(100_000));
+        let (_server, url) = serve(&handle, Router::new().get("/", large));
+        let sent = Client::new(&handle).get(&url).timeout(LIMIT).send().await;
+        let mut response = sent.expect("a response");
+        let keys = GATE.keys();
+        let reading = handle.spawn(async move { response.json::<Value>().await.map(drop) });
+        let begun = handle.defer_to_thread(move |_| {
+            keys.until_begun();
+            Ok::<_, ClientError>(keys)
+        });
+        let keys = begun.await.expect("it begins");
+        reading.cancel();
+        let dropped = handle.defer_to_thread(move |_| Ok::<_, ClientError>(keys.dropped()));
+        let place = dropped.await.expect("it is dropped");
+        assert_ne!(place, thread::current().id());
     });
 }
 
