@@ -17,8 +17,9 @@ void on_fltk_add_check(void (*call)(void *), void *data) { Fl::add_check(call, d
 void on_fltk_remove_check(void (*call)(void *), void *data) { Fl::remove_check(call, data); }
 
 // Makes the loop call this instead of going to sleep, or wakes it. The first `lock` makes it able to.
+// Returns false if too many calls are waiting, which keep the loop from its sleep too.
 void on_fltk_lock() { Fl::lock(); }
-void on_fltk_awake(void (*call)(void *), void *data) { Fl::awake(call, data); }
+bool on_fltk_awake(void (*call)(void *), void *data) { return Fl::awake(call, data) == 0; }
 
 void on_fltk_add_timeout(double seconds, void (*call)(void *), void *data)
 {
@@ -28,6 +29,14 @@ void on_fltk_add_timeout(double seconds, void (*call)(void *), void *data)
 // As often as the loop can, until it is removed.
 void on_fltk_add_idle(void (*call)(void *), void *data) { Fl::add_idle(call, data); }
 void on_fltk_remove_idle(void (*call)(void *), void *data) { Fl::remove_idle(call, data); }
+
+// Programs call `Fl::awake` too.
+static void nothing(void *) {}
+void on_fltk_fill_ring()
+{
+    while (Fl::awake(nothing, nullptr) == 0) {
+    }
+}
 
 // One iteration.
 void on_fltk_wait(double seconds) { Fl::wait(seconds); }

@@ -14,6 +14,7 @@ unsafe extern "C" {
     fn on_fltk_add_timeout(seconds: f64, call: extern "C" fn(*mut c_void), data: *mut c_void);
     fn on_fltk_add_idle(call: extern "C" fn(*mut c_void), data: *mut c_void);
     fn on_fltk_remove_idle(call: extern "C" fn(*mut c_void), data: *mut c_void);
+    fn on_fltk_fill_ring();
     fn on_fltk_dialog() -> *mut Window;
     fn on_fltk_dialog_show(window: *mut Window);
     fn on_fltk_dialog_hide(window: *mut Window);
@@ -59,6 +60,12 @@ extern "C" fn work_on(data: *mut c_void) {
         }
     }
     sys::wake();
+}
+
+/// Makes as many calls of `Fl::awake` as FLTK holds.
+pub fn fill_ring() {
+    // SAFETY: any thread may call it, once the loop was locked.
+    unsafe { on_fltk_fill_ring() }
 }
 
 /// One iteration of the loop. Waits for at most `wait`, or without a limit.

@@ -9,6 +9,8 @@
 //! - A check cannot make the slice itself: inside it, the checks of nested loops are not run.
 //! - What `Fl::awake` calls may call it again, and that is called at once. So a slice posts
 //!   nothing, whatever it leaves and whoever asks in it; the next check does.
+//! - FLTK holds 1,024 calls of `Fl::awake`, and refuses more. Then the loop does not sleep, and the
+//!   next check posts again.
 
 mod host;
 mod sys;
@@ -24,7 +26,7 @@ use entwined::{
     Handle,
     reactor::{Driver, Host, LifeError, NextTurn, Selector},
 };
-pub use host::{Dialog, call_in, iterate, keep_busy};
+pub use host::{Dialog, call_in, fill_ring, iterate, keep_busy};
 use sys::Carrier;
 
 /// A reactor in FLTK's loop. Dropping it detaches the reactor at once.
@@ -99,9 +101,9 @@ struct Bridge {
 impl Bridge {
     fn post(&self) {
         if let Some(carrier) = &*self.carrier.borrow()
-            && !self.posted.replace(true)
+            && !self.posted.get()
         {
-            carrier.post();
+            self.posted.set(carrier.post());
         }
     }
 }

@@ -16,7 +16,7 @@ unsafe extern "C" {
     fn on_fltk_add_check(call: extern "C" fn(*mut c_void), data: *mut c_void);
     fn on_fltk_remove_check(call: extern "C" fn(*mut c_void), data: *mut c_void);
     fn on_fltk_lock();
-    fn on_fltk_awake(call: extern "C" fn(*mut c_void), data: *mut c_void);
+    fn on_fltk_awake(call: extern "C" fn(*mut c_void), data: *mut c_void) -> bool;
     fn on_fltk_wait(seconds: f64);
 }
 
@@ -49,11 +49,17 @@ impl Carrier {
         carrier
     }
 
-    /// [`Server::event`] is called soon.
-    pub(crate) fn post(&self) {
+    /// [`Server::event`] is called soon. Returns false if there is no room for that: then the next
+    /// check comes soon.
+    pub(crate) fn post(&self) -> bool {
         let server = Rc::into_raw(self.server.clone()).cast_mut();
         // SAFETY: FLTK hands the pointer to `event`, which takes the reference back.
-        unsafe { on_fltk_awake(event, server.cast()) }
+        let posted = unsafe { on_fltk_awake(event, server.cast()) };
+        if !posted {
+            // SAFETY: FLTK has not kept it.
+            drop(unsafe { Rc::from_raw(server.cast_const()) });
+        }
+        posted
     }
 
     fn data(&self) -> *mut c_void {
@@ -81,7 +87,9 @@ pub(crate) fn iterate(seconds: Option<f64>) {
 pub(crate) fn wake() {
     if !AWAKE.replace(true) {
         // SAFETY: any thread may call it, once the loop was locked.
-        unsafe { on_fltk_awake(awake, ptr::null_mut()) }
+        let posted = unsafe { on_fltk_awake(awake, ptr::null_mut()) };
+        // Without room, the calls that wait keep it from that.
+        AWAKE.set(posted);
     }
 }
 
