@@ -8,7 +8,6 @@
 {
     NSWindow *window;
     NSTextField *label;
-    NSPanel *panel;
 }
 - (void)setLabel:(const char *)text;
 - (void)openDialog:(const char *)text;
@@ -55,10 +54,10 @@ static NSTextField *newLabel(NSRect frame, float size, NSString *text)
 // A loop of its own. If a request opened it, that request waits, and others are served.
 - (void)openDialog:(const char *)text
 {
-    panel = [[NSPanel alloc] initWithContentRect:NSMakeRect(180, 280, 480, 110)
-                                       styleMask:NSTitledWindowMask
-                                         backing:NSBackingStoreBuffered
-                                           defer:NO];
+    NSPanel *panel = [[NSPanel alloc] initWithContentRect:NSMakeRect(180, 280, 480, 110)
+                                                styleMask:NSTitledWindowMask
+                                                  backing:NSBackingStoreBuffered
+                                                    defer:NO];
     [panel setTitle:@"A dialog"];
     [[panel contentView] addSubview:newLabel(NSMakeRect(10, 60, 460, 30), 12,
                                              [NSString stringWithUTF8String:text])];

@@ -214,6 +214,10 @@ pub fn run(names: &[&str]) -> Result<ExitCode> {
             "examples in docs",
             cargo()?.args(["test", "--workspace", "--doc"]),
         )?;
+        steps.command(
+            "what the foreign windows share",
+            cargo()?.args(["test", "--lib", "--package", "foreign-window"]),
+        )?;
     }
     let display = Display::start(None)?;
     let results = workspace::root().join("target").join("conformance");
