@@ -56,7 +56,7 @@ impl PerPeer {
     }
 
     /// Counts a connection as long as it lasts. Put this above a wrapper that learns the peer's
-    /// address, such as a PROXY header.
+    /// address, such as a PROXY header, and below TLS, so that handshakes count.
     pub fn wrap<S: ByteStream>(&self, stream: S) -> Counted<S> {
         Counted {
             below: stream,

@@ -196,6 +196,8 @@ struct Queue {
     resting: Vec<Thread>,
     /// The number of threads ever started.
     started: u64,
+    /// Whether the system refused the last one.
+    refused: bool,
     closed: bool,
 }
 
@@ -276,12 +278,18 @@ impl Inner {
             inner.work()
         };
         match thread.spawn(work) {
-            Ok(_) => true,
+            Ok(_) => {
+                self.lock().refused = false;
+                true
+            }
             Err(error) => {
-                let name = &self.name;
-                log::error(format_args!(
-                    "the pool {name:?} cannot start a thread: {error}"
-                ));
+                // What peers ask for would fill the log.
+                if !std::mem::replace(&mut self.lock().refused, true) {
+                    let name = &self.name;
+                    log::error(format_args!(
+                        "the pool {name:?} cannot start a thread: {error}"
+                    ));
+                }
                 self.did_not_start();
                 false
             }

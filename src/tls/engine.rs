@@ -30,7 +30,8 @@ pub(super) const STEP_COST: u32 = 16;
 /// The threads of all handshakes of the process that has this number.
 static THREADS: Mutex<Option<(u32, ThreadPool)>> = Mutex::new(None);
 
-/// As many threads as there are processors.
+/// One thread fewer than there are processors, but one at least, so that a flood of handshakes
+/// leaves a processor to the loop.
 fn threads() -> ThreadPool {
     let process = process::id();
     let mut threads = THREADS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -40,7 +41,7 @@ fn threads() -> ThreadPool {
         }
     }
     let config = Config {
-        max_threads: available_parallelism().map_or(1, usize::from),
+        max_threads: available_parallelism().map_or(1, |all| usize::from(all).max(2) - 1),
         ..Config::default()
     };
     let pool = ThreadPool::new("tls", config);

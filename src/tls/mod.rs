@@ -58,7 +58,7 @@
 //!
 //! A handshake can take longer than a frame can wait: with an RSA key of 4096 bits and the curve
 //! P-384, eight milliseconds. So it is done on a thread, while the loop goes on. All handshakes of
-//! the process share as many threads as there are processors. What a custom
+//! the process share one thread fewer than there are processors, but one at least. What a custom
 //! configuration calls, such as a verifier of certificates, is called there; its panic is an error
 //! of the connection. In a [`Simulation`](crate::simulation::Simulation) everything is done on one
 //! thread.
