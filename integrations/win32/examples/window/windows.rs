@@ -2,10 +2,10 @@
 
 mod sys;
 
-use std::{error::Error, rc::Rc};
+use std::{cell::Cell, error::Error, rc::Rc};
 
 use entwined::transport::tcp;
-use entwined_http::{self as http, Error as HttpError, Request, Router};
+use entwined_http::{self as http, Error as HttpError, Request, Router, StatusCode};
 
 use sys::Window;
 
@@ -19,6 +19,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
 
     let label = window.clone();
     let (dialog, answered) = (window.clone(), window.clone());
+    let open = Cell::new(false);
     let router = Router::new()
         .get("/", || async {
             "PUT /label, POST /dialog, DELETE /dialog, POST /quit\n"
@@ -31,10 +32,17 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
             }
         })
         // A handler has the thread, as any callback of a window. The dialog runs a message loop of
-        // its own, in which other requests are served.
+        // its own, in which other requests are served. Each is on the stack, so one is enough.
         .post("/dialog", move || {
+            if open.replace(true) {
+                return Err(HttpError::new(
+                    StatusCode::CONFLICT,
+                    "a dialog is open already",
+                ));
+            }
             dialog.ask("A request has opened this.");
-            async { "it was closed\n" }
+            open.set(false);
+            Ok("it was closed\n")
         })
         .delete("/dialog", move || {
             answered.answer();
