@@ -90,10 +90,12 @@ fn a_connection_at_rest_ends_in_order() {
                 .build();
             let listener = tcp::listen(&handle, ([127, 0, 0, 1], 0)).expect("a free port");
             let address = listener.local_address().tcp().expect("TCP");
-            let mut config = Config::default();
-            config.idle_timeout = Duration::from_millis(50);
-            // The handshake counts too, and a busy machine may take long for it.
-            config.head_timeout = Duration::from_secs(1);
+            let config = Config {
+                idle_timeout: Duration::from_millis(50),
+                // The handshake counts too, and a busy machine may take long for it.
+                head_timeout: Duration::from_secs(1),
+                ..Config::default()
+            };
             let listener = acceptor.expect("an acceptor").listen(listener);
             let router = Router::new().get("/", || "hello");
             let server = http::serve_with(listener, router, config);
