@@ -5,7 +5,9 @@
 //! the row allows, or if the victim's memory grew by more.
 //!
 //! On a virtual machine a callback is also too long if its processor was taken away meanwhile. If
-//! that happened while a row ran, and the only fault is the time, the row runs again.
+//! that happened while a row ran, and the only fault is the time, the row runs again. The system
+//! tells of it in whole ticks of 10 ms, so a part is told later, in another row. So one run that
+//! was only slow is forgiven; the second one is not.
 //!
 //! ```text
 //! cargo test -p entwined-http --all-features --test hostile            all rows
@@ -17,7 +19,7 @@ mod rows;
 mod sys;
 mod victim;
 
-use std::{env, process::ExitCode, time::Duration};
+use std::{env, mem, process::ExitCode, time::Duration};
 
 /// One hostile input.
 struct Row {
@@ -46,7 +48,7 @@ enum Victim {
 /// Without optimization everything takes several times as long.
 const SLOWER: u32 = if cfg!(debug_assertions) { 30 } else { 1 };
 
-/// A row whose processor was taken away is run at most this often.
+/// A row that is only slow is run at most this often.
 const RUNS: u32 = 5;
 
 fn main() -> ExitCode {
@@ -103,9 +105,10 @@ fn main() -> ExitCode {
 
 /// Runs a row; again, if its callbacks may be too long only because of others.
 fn outcome(row: &Row) -> attack::Outcome {
+    let mut forgiven = false;
     for _ in 1..RUNS {
         let outcome = attack::run(row);
-        if outcome.steal == 0 || !outcome.is_only_slow(row) {
+        if !outcome.is_only_slow(row) || outcome.steal == 0 && mem::replace(&mut forgiven, true) {
             return outcome;
         }
         println!(
