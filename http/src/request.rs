@@ -496,10 +496,10 @@ impl Request {
     /// [reactor's pool](Handle::defer_to_thread): JSON can take 20 ns a byte, so 2 MiB would hold
     /// the window for 40 ms.
     ///
-    /// The value is dropped where the handler drops it, or on a thread if nobody waits for it any
-    /// more when it is parsed there. A `serde_json::Value` of 2 MiB can have
-    /// hundreds of thousands of parts, takes ten to ninety times as much memory as its text, and 7
-    /// to 31 ms to free. Use a type with known fields, a smaller
+    /// The value is dropped where the handler drops it. If nobody waits for a value that was parsed
+    /// on a thread, a thread drops it. A `serde_json::Value` of 2 MiB can have hundreds of
+    /// thousands of parts. It takes ten to ninety times as much memory as its text, and 7 to 31 ms
+    /// to free. Use a type with known fields, a smaller
     /// [`max_body_size`](super::layers::max_body_size), or [`Handle::drop_on_thread`].
     ///
     /// # Errors

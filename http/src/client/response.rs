@@ -363,9 +363,10 @@ impl ClientResponse {
     /// Reads the rest of the body as JSON. A body of more than 32 KiB is parsed on a thread of the
     /// [reactor's pool](Handle::defer_to_thread), so that it does not hold up a window.
     ///
-    /// The value is dropped where the caller drops it, or on a thread if nobody waits for it any
-    /// more when it is parsed there. A `serde_json::Value` of megabytes takes tens of milliseconds
-    /// to free: use a type with known fields, a smaller limit, or [`Handle::drop_on_thread`].
+    /// The value is dropped where the caller drops it. If nobody waits for a value that was parsed
+    /// on a thread, a thread drops it. A `serde_json::Value` of megabytes takes tens of
+    /// milliseconds to free: use a type with known fields, a smaller limit, or
+    /// [`Handle::drop_on_thread`].
     ///
     /// # Errors
     /// As [`bytes`](ClientResponse::bytes), and if it does not match `T`.
